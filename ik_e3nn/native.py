@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -41,6 +42,7 @@ def library(source: Path) -> ctypes.CDLL | None:
         if is_trusted(path):
             with contextlib.suppress(OSError):  # a damaged file is replaced
                 return ctypes.CDLL(str(path))
+        _log.info("compiling %s, once for each machine; this takes some seconds", source.name)
         _compile(source, path)
         return ctypes.CDLL(str(path))
     except (OSError, RuntimeError) as error:
@@ -51,15 +53,15 @@ def library(source: Path) -> ctypes.CDLL | None:
 def processor() -> str:
     """The instruction sets of this processor."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
-    return f"{platform.machine()} {flags}"
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return f"{platform.machine()} {flags or platform.node()}"  # the name of the machine, if nothing else is known
 
 
 def _key(source: Path) -> str:
     """Digest of everything that determines the machine code."""
     digest = hashlib.sha256(source.read_bytes())
-    digest.update(" ".join((*FLAGS, *OPTIONAL_FLAGS, processor())).encode())
+    digest.update(" ".join((os.environ.get("CXX", ""), *FLAGS, *OPTIONAL_FLAGS, processor())).encode())
     return digest.hexdigest()[:32]
 
 
@@ -69,19 +71,22 @@ def _compile(source: Path, path: Path) -> None:
     Raises:
         RuntimeError: There is no compiler, or it fails.
     """
-    named = os.environ.get("CXX")
-    compiler = next(filter(None, map(shutil.which, [named] if named else COMPILERS)), None)
+    choices = [named] if (named := shlex.split(os.environ.get("CXX", ""))) else [[name] for name in COMPILERS]
+    compiler = next((words for words in choices if shutil.which(words[0])), None)
     if compiler is None:
-        raise RuntimeError(f"there is no C++ compiler ({named or ', '.join(COMPILERS)})")
+        raise RuntimeError(f"there is no C++ compiler ({', '.join(words[0] for words in choices)})")
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         for optional in (OPTIONAL_FLAGS, OPTIONAL_FLAGS[:1], ()):
-            command = [compiler, *FLAGS, *optional, str(source), "-o", str(made)]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            command = [*compiler, *FLAGS, *optional, str(source), "-o", str(made)]
+            result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
             if result.returncode == 0:
+                left_out = [flag for flag in OPTIONAL_FLAGS if flag not in optional]
+                if left_out:
+                    _log.info("%s is compiled without %s", source.name, " and ".join(left_out))
                 break
         else:
             errors = [line for line in result.stderr.splitlines() if "error" in line] or result.stderr.splitlines()
-            raise RuntimeError(f"{compiler} fails: {errors[0] if errors else f'exit status {result.returncode}'}")
+            raise RuntimeError(f"{compiler[0]} fails: {errors[0] if errors else f'exit status {result.returncode}'}")
         with written_at_once(path, mode=0o700) as file:
             file.write(made.read_bytes())

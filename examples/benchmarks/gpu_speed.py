@@ -74,7 +74,7 @@ def main() -> None:
         row = {"package": package, "model": model, "form": label}
         row |= run(python, package, **this) | {"largest": largest(python, package, sizes, this)}
         if package == "ours":
-            row |= run(python, package, **this | {"task": "train"})
+            row["training"] = run(python, package, **this | {"task": "train"})
         rows.append(row)
         report.write(rows, _machine(args.device), args.output)
 

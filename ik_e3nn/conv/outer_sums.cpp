@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <vector>
 #ifdef _OPENMP
 #include <omp.h>
@@ -15,6 +16,7 @@ static int omp_get_thread_num() { return 0; }
 typedef int64_t Int;
 
 constexpr int LARGEST_DEGREE = 6;
+enum Status { DONE, NO_SUCH_NODE, NO_MEMORY };
 #if defined(__AVX512F__)
 constexpr int BYTES = 64;
 #elif defined(__AVX__)
@@ -167,11 +169,11 @@ template <typename T, int W>
 int sums(const Problem<T>& p, T* Z) {
   const std::vector<Int> starts = p.runs();
   const Int count = Int(starts.size()) - 1;
-  const int threads = p.sorted() ? p.threads : 1;  // otherwise two runs may have one receiver
-  (void)threads;
+  if (count < 0) return NO_SUCH_NODE;
+  [[maybe_unused]] const int threads = p.sorted() ? p.threads : 1;  // otherwise two runs may have one receiver
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
   for (Int k = 0; k < count; ++k) add_sums<T, W, 0>(p, starts[k] * p.w, starts[k + 1] * p.w, p.owners[starts[k]], Z);
-  return count < 0;
+  return DONE;
 }
 
 // Call add(edge, g of its receiver, dx) for all edges, where threads have their own dx, and add them up.
@@ -179,23 +181,25 @@ template <typename T, typename Function>
 int over_edges(const Problem<T>& p, const T* g, T* dx, Function add) {
   const std::vector<Int> starts = p.runs();
   const Int count = Int(starts.size()) - 1, size = p.M * p.nodes * p.C, rows = p.H() * p.M;
-  std::vector<std::vector<T>> others(p.threads);  // dx of every thread but the first
+  if (count < 0) return NO_SUCH_NODE;
+  // of every thread: dx, unless it is the first, and g of a receiver; made here, where an exception can be caught
+  std::vector<std::vector<T>> others(p.threads), receivers(p.threads, std::vector<T>(rows * p.C));
+  for (int thread = 1; thread < p.threads; ++thread) others[thread].resize(size);
 #pragma omp parallel num_threads(p.threads) if (p.threads > 1)
   {
     const int thread = omp_get_thread_num();
-    if (thread > 0) others[thread].assign(size, T(0));
     T* own = thread > 0 ? others[thread].data() : dx;
-    std::vector<T> of_receiver(rows * p.C);
+    T* of_receiver = receivers[thread].data();
 #pragma omp for schedule(static)
     for (Int k = 0; k < count; ++k) {
       for (Int row = 0; row < rows; ++row)
-        std::memcpy(&of_receiver[row * p.C], g + (row * p.receivers + p.owners[starts[k]]) * p.C, p.C * sizeof(T));
-      for (Int e = starts[k] * p.w; e < starts[k + 1] * p.w; ++e) add(e, of_receiver.data(), own);
+        std::memcpy(of_receiver + row * p.C, g + (row * p.receivers + p.owners[starts[k]]) * p.C, p.C * sizeof(T));
+      for (Int e = starts[k] * p.w; e < starts[k + 1] * p.w; ++e) add(e, of_receiver, own);
     }
   }
   for (const std::vector<T>& other : others)
     for (Int j = 0; j < Int(other.size()); ++j) dx[j] += other[j];
-  return count < 0;
+  return DONE;
 }
 
 template <typename T, int W>
@@ -216,21 +220,27 @@ int second(const Problem<T>& p, const Directions<T>& d, const T* g, T* dY, T* dR
   if (p.C % quarter == 0) return FUNCTION<T, quarter>(__VA_ARGS__);                            \
   return FUNCTION<T, 1>(__VA_ARGS__);
 
-// The functions return 1, and change nothing, if a sender or receiver does not exist.
+// The functions return a status; they change nothing if a sender or receiver does not exist.
 #define INPUTS(T)                                                                                               \
   const Int *sizes, const T *Y, const T *R, const T *x, const Int *senders, const Int *owners, int threads
 #define PROBLEM(T)                                                                                              \
   const Problem<T> p{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6],                      \
                      Y, R, x, senders, owners, threads};
+#define GUARDED(...)                                                                                            \
+  try {                                                                                                         \
+    __VA_ARGS__                                                                                                 \
+  } catch (const std::bad_alloc&) {                                                                             \
+    return NO_MEMORY;                                                                                           \
+  }
 #define EXPORT(T)                                                                                               \
-  extern "C" int sums_##T(INPUTS(T), T* Z) { PROBLEM(T) WITH_LANES(sums, T, p, Z) }                             \
+  extern "C" int sums_##T(INPUTS(T), T* Z) { PROBLEM(T) GUARDED(WITH_LANES(sums, T, p, Z)) }                    \
   extern "C" int gradients_##T(INPUTS(T), const T* g, T* dY, T* dR, T* dx) {                                    \
-    PROBLEM(T) WITH_LANES(gradients, T, p, g, dY, dR, dx)                                                       \
+    PROBLEM(T) GUARDED(WITH_LANES(gradients, T, p, g, dY, dR, dx))                                              \
   }                                                                                                             \
   extern "C" int second_##T(INPUTS(T), const T* y, const T* r, const T* u, const T* g, T* dY, T* dR, T* dx) {   \
     PROBLEM(T)                                                                                                  \
     const Directions<T> d{y, r, u};                                                                             \
-    WITH_LANES(second, T, p, d, g, dY, dR, dx)                                                                  \
+    GUARDED(WITH_LANES(second, T, p, d, g, dY, dR, dx))                                                         \
   }
 EXPORT(float)
 EXPORT(double)

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ik_e3nn.conv.receivers import gather, is_plain, segment_sum
+from ik_e3nn.conv.receivers import gather, segment_sum
 from ik_e3nn.native import library
 
 LARGEST_DEGREE = 6  # of the C++ functions
 _SOURCE = Path(__file__).with_suffix(".cpp")
+_NO_SUCH_NODE = 1  # what the C++ functions return
 _TYPES = {torch.float32: "float", torch.float64: "double"}
 _LIBRARY = torch.library.Library("ik_e3nn", "FRAGMENT")
 _LIBRARY.define("outer_sums(Tensor Y, Tensor R, Tensor x, Tensor senders, Tensor owners, SymInt size) -> Tensor")
@@ -55,6 +56,8 @@ def outer_sums(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor,
 
     Raises:
         IndexError: There is no such sender or receiver.
+        TypeError: The tensors have several dtypes or devices, or indices are not int64.
+        ValueError: Shapes do not fit together.
 
     Example:
         >>> Y, R, x = torch.ones(4, 1), torch.ones(4, 1, 2), torch.ones(1, 3, 2)
@@ -62,8 +65,6 @@ def outer_sums(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor,
         tensor([[0., 0.],
                 [4., 4.]])
     """
-    if is_plain(x):
-        return _sums(Y, R, x, senders, owners, size)
     result: Tensor = torch.ops.ik_e3nn.outer_sums(Y, R, x, senders, owners, size)
     return result
 
@@ -73,8 +74,10 @@ def sums_by_torch(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tens
     (M, _, C), (B, w) = x.shape, senders.shape
     # axes are not merged before a gather or a sum, because machine code would divide indices in its inner loops
     rows = gather(x.transpose(0, 1), senders.flatten())  # (E, M, C)
-    Rx = (R[:, :, None] * rows[:, None]).view(B, w, R.shape[1], M * C)
-    Z = torch.cat([torch.bmm(y.mT, rx) for y, rx in zip(_by_degree(Y.view(B, w, -1)), Rx.unbind(2), strict=True)], 1)
+    Rx = (R[:, :, None] * rows[:, None]).reshape(B, w, R.shape[1], M * C)
+    Z = torch.cat(
+        [torch.bmm(y.mT, rx) for y, rx in zip(_by_degree(Y.reshape(B, w, Y.shape[1])), Rx.unbind(2), strict=True)], 1
+    )
     return segment_sum(Z.unflatten(2, (M, C)), owners, size).permute(1, 2, 0, 3)
 
 
@@ -84,9 +87,9 @@ def gradient_by_torch(
     """Derivatives of the sum of g Z by Y, R and x, as tensor operations."""
     (M, N, C), (B, w), L = x.shape, senders.shape, R.shape[1]
     rows = gather(x.transpose(0, 1), senders.flatten())
-    Rx = (R[:, :, None] * rows[:, None]).view(B, w, L, M * C)
+    Rx = (R[:, :, None] * rows[:, None]).reshape(B, w, L, M * C)
     of_blocks = gather(g.permute(2, 0, 1, 3), owners).flatten(2)  # (B, H, M C)
-    parts = list(zip(_by_degree(Y.view(B, w, -1)), of_blocks.split(_dims(L), 1), Rx.unbind(2), strict=True))
+    parts = list(zip(_by_degree(Y.reshape(B, w, Y.shape[1])), of_blocks.split(_dims(L), 1), Rx.unbind(2), strict=True))
     gY = torch.stack([torch.bmm(y, part) for y, part, _ in parts], 2).view(B * w, L, M, C)
     by_Y = torch.cat([torch.bmm(rx, part.mT) for _, part, rx in parts], 2).view(B * w, L * L)
     by_R, by_rows = (gY * rows[:, None]).sum(2), (gY * R[:, :, None]).sum(1)
@@ -100,37 +103,39 @@ def are_compiled(x: Tensor, degrees: int) -> bool:
 
 
 def _sums(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor, size: int) -> Tensor:
+    _check(Y, R, x, senders, owners)
     if not are_compiled(x, R.shape[1]):
         return sums_by_torch(Y, R, x, senders, owners, size).contiguous()
     Z = x.new_zeros(Y.shape[1], x.shape[0], size, x.shape[2])
-    _call("sums", size, (Y, R, x, senders, owners), (Z,))
+    _call("sums", (Y, R, x, senders, owners), Z)
     return Z
 
 
 def _gradient(
     g: Tensor, Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
+    _check(Y, R, x, senders, owners, g=g)
     if not are_compiled(x, R.shape[1]):
         by_Y, by_R, by_x = gradient_by_torch(g, Y, R, x, senders, owners)
         return by_Y, by_R, by_x.contiguous()
     by_Y, by_R, by_x = (_in_one_piece(tensor) for tensor in (Y, R, x))
-    by_x.zero_()
-    _call("gradients", g.shape[2], (Y, R, x, senders, owners), (g.contiguous(), by_Y, by_R, by_x))
+    _call("gradients", (Y, R, x, senders, owners), g.contiguous(), by_Y, by_R, by_x.zero_())
     return by_Y, by_R, by_x
 
 
 def _second(
     g: Tensor, Y: Tensor, R: Tensor, x: Tensor, y: Tensor, r: Tensor, u: Tensor, senders: Tensor, owners: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check(Y, R, x, senders, owners, g=g)
+    _check(y, r, u, senders, owners, g=g)
     if not are_compiled(x, R.shape[1]):
         return _second_by_parts(g, Y, R, x, y, r, u, senders, owners)
     by_g, by_Y, by_R, by_x = (_in_one_piece(tensor) for tensor in (g, Y, R, x))
     by_g.zero_()
-    by_x.zero_()
     for factors in ((y, R, x), (Y, r, x), (Y, R, u)):
-        _call("sums", g.shape[2], (*factors, senders, owners), (by_g,))
-    more = tuple(tensor.contiguous() for tensor in (y, r, u, g))
-    _call("second", g.shape[2], (Y, R, x, senders, owners), (*more, by_Y, by_R, by_x))
+        _call("sums", (*factors, senders, owners), by_g)
+    y, r, u, g = (tensor.contiguous() for tensor in (y, r, u, g))
+    _call("second", (Y, R, x, senders, owners), y, r, u, g, by_Y, by_R, by_x.zero_(), size=g.shape[2])
     return by_g, by_Y, by_R, by_x
 
 
@@ -144,16 +149,62 @@ def _second_by_parts(
     return by_g, by_r[0] + by_u[0], by_y[1] + by_u[1], by_y[2] + by_r[2]
 
 
-def _call(name: str, size: int, inputs: tuple[Tensor, ...], more: tuple[Tensor, ...]) -> None:
-    """Call a C++ function, with its inputs in one piece."""
+def _check(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor, g: Tensor | None = None) -> None:
+    """Refuse tensors that do not fit together: C++ would read and write outside of them.
+
+    Raises:
+        TypeError: A dtype or device is another.
+        ValueError: A shape is another.
+    """
+    numbers = {"Y": Y, "R": R, "x": x} | ({} if g is None else {"g": g})
+    for name, tensor in numbers.items():
+        if (tensor.dtype, tensor.device) != (x.dtype, x.device):
+            raise TypeError(
+                f"{name} must have the dtype and device of x, {x.dtype} on {x.device}; got {tensor.dtype} on "
+                f"{tensor.device}: convert one of them"
+            )
+    for name, tensor in (("senders", senders), ("owners", owners)):
+        if tensor.dtype != torch.int64 or tensor.device != x.device:
+            raise TypeError(
+                f"{name} must be int64 on {x.device}; got {tensor.dtype} on {tensor.device}: use {name}.long()"
+            )
+    (B, w), (M, _, C), L = senders.shape, x.shape, R.shape[1]
+    shapes = {"Y": (Y, (B * w, L * L)), "R": (R, (B * w, L, C)), "owners": (owners, (B,))}
+    if g is not None:
+        shapes["g"] = (g, (L * L, M, g.shape[2], C))
+    for name, (tensor, shape) in shapes.items():
+        if tensor.shape != shape:
+            raise ValueError(
+                f"{name} must have shape {shape}, which fits R {tuple(R.shape)}, x {tuple(x.shape)} and senders "
+                f"{tuple(senders.shape)}; got {tuple(tensor.shape)}"
+            )
+
+
+def _call(name: str, inputs: tuple[Tensor, ...], *more: Tensor, size: int | None = None) -> None:
+    """Call a C++ function.
+
+    Args:
+        name: Its name without the dtype.
+        inputs: Y, R, x, senders and owners.
+        more: Further tensors in the order of its arguments, in one piece. Of the first, (H, M, I, C), I is the number
+            of receivers.
+        size: The number of receivers, if the first of them has another shape.
+    """
     Y, R, x, senders, owners = (tensor.contiguous() for tensor in inputs)
     (M, N, C), (B, w), L = x.shape, senders.shape, R.shape[1]
+    size = more[0].shape[2] if size is None else size
     sizes = (ctypes.c_int64 * 7)(L, M, C, N, size, B, w)
-    places = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (Y, R, x, senders, owners)]
-    results = [ctypes.c_void_p(tensor.data_ptr()) for tensor in more]
+    places, others = (
+        [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors] for tensors in ((Y, R, x, senders, owners), more)
+    )
     function = _functions()[f"{name}_{_TYPES[x.dtype]}"]
-    if function(sizes, *places, ctypes.c_int(torch.get_num_threads()), *results):
+    status = function(sizes, *places, ctypes.c_int(torch.get_num_threads()), *others)
+    if status == _NO_SUCH_NODE:
         raise IndexError(f"senders must be from 0 to {N - 1} and receivers from 0 to {size - 1}; some are not")
+    if status:
+        raise MemoryError(
+            f"there is no memory for the gradients of {N} atoms in each of {torch.get_num_threads()} threads"
+        )
 
 
 @functools.cache
@@ -181,7 +232,7 @@ def _save_sums(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:5])
 
 
-def _save_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _save_all(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -195,6 +246,15 @@ def _gradient_of_gradient(ctx: Any, *directions: Tensor) -> tuple[Tensor | None,
     g, Y, R, x, *edges = ctx.saved_tensors
     second = _second_by_parts if torch.is_grad_enabled() else torch.ops.ik_e3nn.outer_sums_second
     return *second(g, Y, R, x, *directions, *edges), None, None
+
+
+def _gradient_of_second(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    """By autograd through the two operators; only a function that was traced without derivatives needs it."""
+    create_graph, wanted = torch.is_grad_enabled(), [tensor for tensor in ctx.saved_tensors if tensor.requires_grad]
+    with torch.enable_grad():
+        outputs = _second_by_parts(*ctx.saved_tensors)
+        found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=create_graph, allow_unused=True))
+    return tuple(next(found) if tensor.requires_grad else None for tensor in ctx.saved_tensors)
 
 
 _LIBRARY.impl("outer_sums", _sums, "CompositeExplicitAutograd")
@@ -217,5 +277,8 @@ torch.library.register_fake(
 )
 torch.library.register_autograd("ik_e3nn::outer_sums", _gradient_of_sums, setup_context=_save_sums, lib=_LIBRARY)
 torch.library.register_autograd(
-    "ik_e3nn::outer_sums_gradient", _gradient_of_gradient, setup_context=_save_gradient, lib=_LIBRARY
+    "ik_e3nn::outer_sums_gradient", _gradient_of_gradient, setup_context=_save_all, lib=_LIBRARY
+)
+torch.library.register_autograd(
+    "ik_e3nn::outer_sums_second", _gradient_of_second, setup_context=_save_all, lib=_LIBRARY
 )

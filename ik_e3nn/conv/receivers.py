@@ -47,7 +47,7 @@ torch.library.register_autograd("ik_e3nn::segment_sum", _segment_sum_gradient, s
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
     """Rows x[index], shape (len(index), ...)."""
-    if is_plain(x):
+    if _is_plain(x):
         return _gather(x, index)
     result: Tensor = torch.ops.ik_e3nn.gather(x, index)
     return result
@@ -55,13 +55,13 @@ def gather(x: Tensor, index: Tensor) -> Tensor:
 
 def segment_sum(x: Tensor, index: Tensor, size: int) -> Tensor:
     """Sum rows of x (E, ...) that share an index into (size, ...); the order of summation is fixed on CPU."""
-    if is_plain(x):
+    if _is_plain(x):
         return _segment_sum(x, index, size)
     result: Tensor = torch.ops.ik_e3nn.segment_sum(x, index, size)
     return result
 
 
-def is_plain(x: Tensor) -> bool:
+def _is_plain(x: Tensor) -> bool:
     """Whether x is neither differentiated nor traced: then the call of an operator would cost more than a small sum."""
     return type(x) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
@@ -87,7 +87,7 @@ class _TransposedProduct(torch.autograd.Function):
 
 def transposed_product(a: Tensor, b: Tensor) -> Tensor:
     """Products of transposed matrices a (B, K, M) with b (B, K, N), (B, M, N)."""
-    if is_plain(a):
+    if _is_plain(a):
         return torch.bmm(a.mT, b)
     result: Tensor = _TransposedProduct.apply(a, b)
     return result

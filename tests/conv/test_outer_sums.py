@@ -44,14 +44,28 @@ def derivatives(function, factors, edges):
     return [Z, *first, *second]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("size", SIZES)
-def test_values_and_two_derivatives(size, threads):
-    factors, edges = case(size)
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """One thread, and two."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    found = derivatives(outer_sums, factors, edges)
+    torch.set_num_threads(request.param)
+    yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["C++", "tensor operations"])
+def code(request, monkeypatch):
+    """Both kinds of code."""
+    if request.param != "C++":
+        monkeypatch.setattr(module, "library", lambda _: None)
+    return request.param
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.usefixtures("threads")
+def test_values_and_two_derivatives(size):
+    factors, edges = case(size)
+    found = derivatives(outer_sums, factors, edges)
     torch.testing.assert_close(found, derivatives(by_definition, factors, edges), rtol=1e-12, atol=1e-12)
 
 
@@ -72,6 +86,7 @@ def test_tensor_operations_can_be_differentiated_too():
     torch.testing.assert_close(list(gradient_by_torch(g, *factors, *edges[:2])), list(expected), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("code")
 def test_a_third_derivative():
     factors, edges = case("scalars")
     assert torch.autograd.gradgradcheck(
@@ -88,14 +103,11 @@ def test_single_precision():
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-6 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_receivers_in_any_order_and_tensors_in_pieces(threads):
+@pytest.mark.usefixtures("threads", "code")
+def test_receivers_in_any_order_and_tensors_in_pieces():
     (Y, R, x), edges = case("odd channels", owners=(2, 0, 2, 4, 0, 1, 4, 2, 0))
     pieces = [Y.mT.contiguous().mT, R.transpose(0, 2).contiguous().transpose(0, 2), x.mT.contiguous().mT]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     found = derivatives(outer_sums, pieces, edges)
-    torch.set_num_threads(before)
     torch.testing.assert_close(found, derivatives(by_definition, [Y, R, x], edges), rtol=1e-12, atol=1e-12)
 
 
@@ -110,7 +122,68 @@ def test_an_index_that_does_not_exist(wrong):
         outer_sums(*factors, **edges, size=size)
 
 
+@pytest.mark.usefixtures("code")
 def test_no_edges():
     Y, R, x = torch.zeros(0, 4), torch.zeros(0, 2, 3), torch.ones(1, 2, 3)
     none = torch.zeros(0, dtype=torch.long)
     assert outer_sums(Y, R, x, none.view(0, 8), none, 2).equal(torch.zeros(4, 1, 2, 3))
+
+
+@pytest.mark.usefixtures("code")
+@pytest.mark.parametrize("name", ["outer_sums", "outer_sums_gradient", "outer_sums_second"])
+def test_operators_keep_the_rules_of_torch(name):
+    """Shapes without values, derivatives and tracing, as torch's compiler needs them."""
+    (Y, R, x), (senders, owners, size) = case("odd channels")
+    g, directions = torch.randn(9, 4, size, 5, dtype=torch.float64, requires_grad=True), case("odd channels")[0]
+    inputs = {
+        "outer_sums": (Y, R, x, senders, owners, size),
+        "outer_sums_gradient": (g, Y, R, x, senders, owners),
+        "outer_sums_second": (g, Y, R, x, *directions, senders, owners),
+    }
+    torch.library.opcheck(getattr(torch.ops.ik_e3nn, name).default, inputs[name])
+
+
+def test_a_derivative_of_the_second_derivative():
+    (Y, R, x), (senders, owners, size) = case("scalars")
+    g, directions = torch.randn(1, 1, size, 1, dtype=torch.float64, requires_grad=True), case("scalars")[0]
+    assert torch.autograd.gradcheck(
+        lambda *t: torch.ops.ik_e3nn.outer_sums_second(*t, senders, owners), (g, Y, R, x, *directions)
+    )
+
+
+def changed(factors, edges, change):
+    inputs = dict(zip(("Y", "R", "x", "senders", "owners", "size"), (*factors, *edges), strict=True))
+    return {name: change[name](value) if name in change else value for name, value in inputs.items()}
+
+
+@pytest.mark.usefixtures("code")
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"Y": torch.Tensor.float}, TypeError, "Y must have the dtype and device of x, torch.float64 on cpu; got"),
+        ({"R": torch.Tensor.float}, TypeError, "R must have the dtype and device of x, torch.float64 on cpu; got"),
+        (
+            {"senders": torch.Tensor.int},
+            TypeError,
+            r"senders must be int64 on cpu; got torch.int32 on cpu: use senders",
+        ),
+        ({"owners": torch.Tensor.int}, TypeError, r"owners must be int64 on cpu; got torch.int32 on cpu: use owners"),
+        ({"Y": lambda Y: Y[:, :8]}, ValueError, r"Y must have shape \(27, 9\), which fits R \(27, 3, 5\), x"),
+        ({"Y": lambda Y: Y[:9]}, ValueError, r"Y must have shape \(27, 9\)"),
+        ({"R": lambda R: R[:, :, :4]}, ValueError, r"R must have shape \(27, 3, 5\)"),
+        ({"R": lambda R: R[:9]}, ValueError, r"R must have shape \(27, 3, 5\)"),
+        ({"owners": lambda owners: owners[:5]}, ValueError, r"owners must have shape \(9,\)"),
+    ],
+)
+def test_tensors_that_do_not_fit_together(change, error, message):
+    with pytest.raises(error, match=message):
+        outer_sums(**changed(*case("odd channels"), change))
+
+
+def test_vectorized_and_forward_derivatives_without_gradients():
+    """Also where nothing is differentiated backward, the operator is seen by torch's other transformations."""
+    factors, edges = case("scalars")
+    Y, R, x = (f.detach() for f in factors)
+    with torch.no_grad():
+        several = torch.vmap(lambda x: outer_sums(Y, R, x, *edges))(torch.stack([x, 2 * x]))
+    torch.testing.assert_close(several[1], 2 * by_definition(Y, R, x, *edges))

@@ -57,7 +57,7 @@ def test_a_crystal_whose_atoms_are_many_cells_apart():
     unwrapped = crystal.copy()
     unwrapped.positions += np.array([[300, -200, 0], [0, 100, 300], [-300, 0, 0], [1000, 5000, -300]]) @ crystal.cell
     outputs = [model(build_graph(atoms, model.r_max), stress=True) for atoms in (crystal, unwrapped)]
-    assert outputs[0]["forces"].abs().max() > 0.01
+    assert outputs[0]["forces"].abs().max() > 1e-3
     assert outputs[0]["stress"].abs().max() > 1e-4
     for name, tolerance in (("energy", 1e-7), ("forces", 1e-6), ("stress", 1e-8)):
         assert (outputs[0][name] - outputs[1][name]).abs().max() < tolerance

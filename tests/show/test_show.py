@@ -78,10 +78,10 @@ def test_first_fields_of_a_convolution():
 
 
 @pytest.mark.parametrize(("group", "inputs"), [("O3", ("bond_types",)), ("Cinfv", ("surface",)), ("O3", ("spin",))])
-@pytest.mark.parametrize("layer", [0, 1])
-def test_a_potentials_kernel_is_the_one_of_its_convolution(group, inputs, layer):
+@pytest.mark.parametrize(("layer", "seen"), [(0, "initial"), (1, "initial"), (1, "current")])
+def test_a_potentials_kernel_is_the_one_of_its_convolution(group, inputs, layer, seen):
     """Against the kernel matrix by the definition, from the model's own parts, for one edge and all fields."""
-    model = InteratomicPotential(["H", "C"], group=group, inputs=inputs, **SMALL).double()
+    model = InteratomicPotential(["H", "C"], group=group, inputs=inputs, kernel_features=seen, **SMALL).double()
     bond = ":double" if "bond_types" in inputs else ""
     shown = potential_kernel(model, layer=layer, pairs=[f"C-H{bond}"], channels=(1, 3))
     points = torch.randn(3, 3, dtype=torch.float64)
@@ -91,9 +91,9 @@ def test_a_potentials_kernel_is_the_one_of_its_convolution(group, inputs, layer)
     with torch.no_grad():
         places = torch.zeros(2, 3, dtype=torch.float64)
         x = model.first_features(species, {"total_charge": 0 * one, "spin": one}, places)
-        if layer:  # an isolated atom hears nothing
+        if seen == "current":  # an isolated atom hears nothing
             none = torch.zeros(0, 1, dtype=torch.long)
-            x = model.interactions[0](x, species, Edges(none, none[:, 0], points[:0, None], none))
+            x = model.interactions[0](x, x, species, Edges(none, none[:, 0], points[:0, None], none))
         ends = interaction.ends(x, species)
         hidden = (ends[0][0] + ends[1][1]) * 0.5
         if interaction.bonds is not None:

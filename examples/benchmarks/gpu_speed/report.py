@@ -37,6 +37,13 @@ def _line(row: dict[str, Any]) -> str:
     speed = row["atoms"] / row["step_s"]
     cells = [
         f"{row['parameters']:,}", f"{1e3 * row['model_s']:.2f}", f"{1e3 * row['step_s']:.2f}", f"{speed:,.0f}",
-        f"{row['largest']['atoms']:,}", f"{row['train_edges_per_s']:,.0f}" if "train_edges_per_s" in row else "",
+        f"{row['largest']['atoms']:,}", _training(row.get("training")),
     ]  # fmt: skip
     return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _training(found: dict[str, Any] | None) -> str:
+    """Edges a second, the error, or nothing."""
+    if found is None:
+        return ""
+    return str(found["error"]) if "error" in found else f"{found['train_edges_per_s']:,.0f}"

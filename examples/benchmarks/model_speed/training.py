@@ -51,6 +51,8 @@ def training_step(model: InteratomicPotential, batch: dict[str, Tensor]) -> Call
     def step() -> dict[str, float]:
         found, last = {}, time.perf_counter()
         for name in parts():
+            if model.device.type == "cuda":
+                torch.cuda.synchronize()
             now = time.perf_counter()
             found[name], last = now - last, now
         return found

@@ -50,6 +50,11 @@ class Bench:
         return settings_of(model, data_set, eager=self.eager)
 
     @property
+    def clock(self) -> str:
+        """The kind of training time: processor time, which other processes hardly change, if there is one thread."""
+        return "cpu" if self.threads == 1 else "wall"
+
+    @property
     def thread_counts(self) -> list[int]:
         """Numbers of threads, one and all: which is faster depends on the package and the size of the system."""
         return sorted({1, self.threads})
@@ -89,7 +94,7 @@ class Bench:
             "settings": self.settings(data_set, model),
             "stress": self.has_stress(data_set),
             "minutes": self.minutes,
-            "clock": "cpu" if self.threads == 1 else "wall",
+            "clock": self.clock,
             "threads": self.threads,
             "result": str(folder / f"{task}.partial"),
         } | more
@@ -148,7 +153,8 @@ def train(bench: Bench, data_set: str, model: str, *, redo: bool = False) -> Non
     if bench.done(data_set, model, "train") and not redo:
         before = read_json(folder / "train_job.json")
         now = {"settings": bench.settings(data_set, model), "minutes": bench.minutes, "threads": bench.threads}
-        changed = [name for name, value in now.items() if before[name] != value]
+        now["clock"] = bench.clock
+        changed = [name for name, value in now.items() if before.get(name, "wall") != value]
         note = f" with other {', '.join(changed)}; --redo trains it anew" if changed else ""
         tqdm.write(f"{data_set}:{model} is trained{note}")
         return

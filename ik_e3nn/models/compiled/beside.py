@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -81,7 +82,8 @@ def missing_compiler() -> str:
         >>> missing_compiler() in ("", os.environ.get("CXX", "g++"), "clang++")
         True
     """
-    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    default = "clang++" if sys.platform == "darwin" else "g++"
+    name, *_ = shlex.split(os.environ.get("CXX", "")) or [default]
     return "" if shutil.which(name) else name
 
 

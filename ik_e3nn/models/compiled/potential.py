@@ -178,8 +178,15 @@ class _Runner:
 
     def __init__(self, graph: Graph, model: InteratomicPotential) -> None:
         self.graph, self.r_max, self.places = graph, model.r_max, list(places(model).values())
+        self.width = model.block_width
 
     def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        width = edges[fields.SENDERS].shape[1]
+        if width != self.width:
+            raise DataError(
+                f"edges are in blocks of {width}, but the code is compiled for blocks of {self.width}: prepare the "
+                "graph with this model"
+            )
         inputs = padded(edges, self.r_max)
         state = [store[name] for store, name in self.places]
         energies, by_edges, *by_atoms = self.graph(state, [inputs[key] for key in sorted(inputs)])

@@ -60,7 +60,8 @@ class LayerFeatures(nn.Module):
         Returns:
             (R, dim).
         """
-        initial = self.model.initial_features(edges)
+        of_inputs = self.layer == 0 or self.model.config["kernel_features"] == "initial"
+        initial = self.model.initial_features(edges) if of_inputs else edges[FEATURES]
         x = edges[FEATURES] if self.layer else initial
         interaction = cast(Interaction, self.model.interactions[self.layer])
         new: Tensor = interaction(

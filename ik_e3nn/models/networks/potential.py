@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial, reduce
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -43,7 +43,6 @@ from ik_e3nn.targets import MECHANICS
 
 FIELD_REACH = 2.0  # reach of the external field, in cutoffs; the reach of positions in features is one cutoff
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
-Seen = TypeVar("Seen", Tensor, o3.Irreps)
 PLACE_SHARE = 0.1  # factor of positions in features: with a smaller one training is slower, but overfits less
 
 
@@ -180,7 +179,9 @@ class InteratomicPotential(StoredModel):
         types[-1] = o3.Irreps([(num_channels, "0e")])  # the readout uses only scalars of the last features
         self.irreps_features = types[1:]
         self.interactions = nn.ModuleList(
-            Interaction(a, b, self.seen(first, a), conditioning=conditioning, correlation=correlation)
+            Interaction(
+                a, b, first if kernel_features == "initial" else a, conditioning=conditioning, correlation=correlation
+            )
             for a, b in pairwise(types)
         )
         self.readouts = nn.ModuleList(Readout(t, tensors.layers) for t in types[1:])
@@ -306,7 +307,7 @@ class InteratomicPotential(StoredModel):
     @property
     def sums_in_cpp(self) -> bool:
         """Whether sums over edges are those of C++, not of tensor operations; see ``ik_e3nn.conv.outer_sums``."""
-        return are_compiled(self.node_embedding.species, self.config["l_max"] + 1)
+        return not torch.compiler.is_compiling() and are_compiled(self.node_embedding.species, self.config["l_max"] + 1)
 
     @property
     def block_width(self) -> int:
@@ -424,8 +425,8 @@ class InteratomicPotential(StoredModel):
         """Features of atoms (N, dim) before the first interaction, from the output of ``prepare``."""
         return self.first_features(edges[fields.SPECIES], edges, self.places(edges))
 
-    def seen(self, initial: Seen, current: Seen) -> Seen:
-        """What kernels see of the features of atoms, or its type, of those that are initial and current."""
+    def seen(self, initial: Tensor, current: Tensor) -> Tensor:
+        """The features of atoms that kernels see, of those that are initial and current."""
         return initial if self.config["kernel_features"] == "initial" else current
 
     def places(self, edges: Mapping[str, Tensor]) -> Tensor | None:

@@ -193,3 +193,38 @@ def shifted(atoms, z):
     moved = atoms.copy()
     moved.positions[:, 2] += z
     return moved
+
+
+def results(model, atoms):
+    """Energy, forces, stress, and the gradient of a function of them by all weights."""
+    out = model.train()(graph(atoms), stress=True)
+    loss = out["energy"].square().sum() + out["forces"].square().sum()
+    weights = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
+    return {name: out[name].detach() for name in ("energy", "forces", "stress")} | {"weights": weights}
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"kernel_features": "current"}, {"group": "SO3"}, {"group": "C4v"}, {"inputs": ["surface"], "group": "Cinfv"},
+])  # fmt: skip
+def test_sums_in_cpp_and_as_tensor_operations(options, monkeypatch):
+    """With C++ every edge is a block of its own; otherwise blocks have eight places, of which some are empty."""
+    atoms = molecule("CH3CH2OH")
+    atoms.symbols[atoms.symbols == "C"] = "O"
+    if "inputs" not in options:
+        atoms.set_cell([6, 6, 6])
+        atoms.pbc = True
+    atoms.positions[:, 2] += 2
+    found = []
+    for in_cpp in (True, False):
+        if not in_cpp:
+            monkeypatch.setattr("ik_e3nn.conv.outer_sums.library", lambda _: None)
+        model = potential(**options)
+        assert model.block_width == (1 if model.sums_in_cpp else 8)
+        found.append(results(model, atoms) | {"tiles": in_tiles(model, atoms)})
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10, equal_nan=True)  # no stress without a cell
+
+
+def in_tiles(model, atoms):
+    model = model.eval()
+    model.max_edges = 20
+    return model(graph(atoms))["forces"]
