@@ -100,7 +100,8 @@ def test_mistakes_are_one_line_with_the_right_key(tmp_path, line, message) -> No
         ("--model.correlation=", "^model.correlation is '', but it must be a whole number or null.$"),
         ("--run.patience= ", "^run.patience is ' ', but it must be a whole number or null.$"),
         ("--model.inputs=no", r"^model.inputs is 'no', but it must be a list \(of text\).$"),
-        ("--run.compile=", "^run.compile is '', but it must be true or false.$"),
+        ("--run.overwrite=", "^run.overwrite is '', but it must be true or false.$"),
+        ("--run.compile=", "^run.compile is '', but it must be true or false or 'auto'.$"),
         ("--run.clock=", "^run.clock is '', but it must be one of 'wall', 'cpu'.$"),
         (
             "--data.targets=[gap] --model.steerable= ",
