@@ -63,3 +63,26 @@ def test_scans_move_one_side_of_a_bond_that_is_not_in_a_ring(name):
 def test_fitted_energies_reproduce_the_mean_of_one_composition():
     frames = [frame("x", energy) for energy in (-3.0, -5.0)]
     assert sum(module("molecules").fitted_energies(frames).values()) == pytest.approx(-4.0)
+
+
+def result(molecule, model, seed, force):
+    errors = {f"{kelvin} K": {"force_rmse_meV_per_A": force, "energy_rmse_meV": 1.0} for kelvin in (300, 600, 1000)}
+    scan = {"energy_mae_meV": 2.0, "energy_largest_meV": 3.0}
+    return {
+        "molecule": molecule, "model": model, "seed": seed, "minutes": 4.0,
+        "errors": errors | {"turn 1": scan, "stretch 1": scan},
+    }  # fmt: skip
+
+
+def test_means_are_of_seeds_with_all_molecules(tmp_path):
+    (tmp_path / "results").mkdir()
+    output, report = tmp_path / "results" / "extrapolation.json", module("report")
+    done = [("acac", "mace", 0, 10.0), ("alkane", "mace", 0, 30.0), ("acac", "mace", 1, 50.0), ("acac", "ours", 0, 5.0)]
+    for case in done:  # as they are finished
+        report.add([result(*case)], output)
+    over_all, acac, alkane = (tmp_path / "extrapolation.md").read_text().split("## ")[1:]
+    assert "| mace | 1 | 20 (20 to 20) |" in over_all
+    assert "ours" not in over_all
+    assert "| mace | 2 | 30 (10 to 50) |" in acac
+    assert "| ours | 1 | 5 (5 to 5) |" in acac
+    assert "| mace | 1 | 30 (30 to 30) |" in alkane

@@ -23,7 +23,8 @@ times their length. Labels are those of GFN2-xTB.
 
 Errors of forces are root mean squares in meV/A. Errors of energies are in meV for a whole molecule: root mean squares
 for frames, and for scans the mean and the largest of all points up to 3 eV, relative to the minimum. Every figure is
-the mean over {seeds} seeds, with the smallest and the largest in brackets."""
+the mean over the seeds, with the smallest and the largest in brackets; the mean over the molecules is that of the seeds
+that have results for all of them."""
 
 
 def add(new: Sequence[Row], output: Path) -> None:
@@ -37,14 +38,19 @@ def add(new: Sequence[Row], output: Path) -> None:
     rows = sorted({_key(row): row for row in [*old, *new]}.values(), key=_key)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
-    seeds, minutes = 1 + max(row["seed"] for row in rows), rows[0]["minutes"]
-    parts = [_INTRODUCTION.format(name=output.stem, minutes=minutes, seeds=seeds)]
-    parts.append(f"![errors of forces and energies](results/{output.stem}.png)")
-    parts += ["## Mean over the molecules", _table(rows, list(MOLECULES))]
-    for molecule in dict.fromkeys(row["molecule"] for row in rows):
+    parts, molecules = [_INTRODUCTION.format(name=output.stem, minutes=rows[0]["minutes"])], _molecules(rows)
+    if means(rows, molecules):
+        parts.append(f"![errors of forces and energies](results/{output.stem}.png)")
+        parts += ["## Mean over the molecules", _table(rows, molecules)]
+        plot(rows, output.with_suffix(".png"))
+    for molecule in molecules:
         parts += [f"## {MOLECULES[molecule].title[0].upper()}{MOLECULES[molecule].title[1:]}", _table(rows, [molecule])]
     output.parent.parent.joinpath(f"{output.stem}.md").write_text("\n\n".join(parts) + "\n")
-    plot(rows, output.with_suffix(".png"))
+
+
+def _molecules(rows: Sequence[Row]) -> list[str]:
+    """The molecules of some results, in the order of the page."""
+    return list(dict.fromkeys(row["molecule"] for row in rows))
 
 
 def _key(row: Row) -> tuple[int, str, int]:
@@ -66,7 +72,7 @@ def summary(errors: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def means(rows: Sequence[Row], molecules: Sequence[str]) -> dict[str, list[dict[str, float]]]:
-    """For every model, the summaries of its seeds, averaged over molecules."""
+    """For every model, the summaries of its seeds that have results for all molecules, averaged over these."""
     found: dict[str, list[dict[str, float]]] = {}
     for model in dict.fromkeys(row["model"] for row in rows):
         for seed in sorted({row["seed"] for row in rows}):
@@ -75,7 +81,7 @@ def means(rows: Sequence[Row], molecules: Sequence[str]) -> dict[str, list[dict[
                 for row in rows
                 if (row["model"], row["seed"]) == (model, seed) and row["molecule"] in molecules
             ]
-            if of:
+            if len(of) == len(molecules):
                 mean = {key: statistics.mean(one[key] for one in of) for key in of[0]}
                 found.setdefault(model, []).append(mean)
     return found
@@ -84,13 +90,13 @@ def means(rows: Sequence[Row], molecules: Sequence[str]) -> dict[str, list[dict[
 def _table(rows: Sequence[Row], molecules: Sequence[str]) -> str:
     found = means(rows, molecules)
     columns = list(next(iter(found.values()))[0])
-    lines = ["| model | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    lines = ["| model | seeds | " + " | ".join(columns) + " |", "|---|---:|" + "---:|" * len(columns)]
     for model, seeds in found.items():
         cells = []
         for column in columns:
             values = [one[column] for one in seeds]
             cells.append("{} ({} to {})".format(*map(_digits, (statistics.mean(values), min(values), max(values)))))
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+        lines.append(f"| {model} | {len(seeds)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -100,7 +106,7 @@ def _digits(value: float) -> str:
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Errors of every model relative to the lowest mean, one panel for forces, energies and scans."""
-    found = means(rows, list(MOLECULES))
+    found = means(rows, _molecules(rows))
     columns = list(next(iter(found.values()))[0])
     groups = ([c for c in columns if c[0] == "F"], [c for c in columns if c[0] == "E"], columns[6:])
     titles = ("forces, meV/A", "energies, meV", "energies of scans, meV")
