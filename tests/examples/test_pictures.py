@@ -82,3 +82,10 @@ def test_the_picture_of_dynamics_can_be_read(drawn, tmp_path):
     (figure,) = drawn
     assert [len(axes.lines) for axes in figure.axes] == [3, 3]
     assert not faults(figure)
+
+
+def test_the_page_on_speed_is_that_of_the_stored_results(tmp_path):
+    (tmp_path / "results").mkdir()
+    results = json.loads((RESULTS / "potential_speed.json").read_text())
+    module("model_speed.page").write(results, tmp_path / "results" / "potential_speed", tmp_path / "potential_speed.md")
+    assert (tmp_path / "potential_speed.md").read_text() == (BENCHMARKS / "potential_speed.md").read_text()
