@@ -30,6 +30,7 @@ def module(name):
 DRAWN = {
     "potentials": lambda rows, path: module("potentials.report").plot(rows, path),
     "ablation": lambda rows, path: module("ablation.report").plot(rows, path),
+    "extrapolation": lambda rows, path: module("extrapolation.report").plot(rows, path),
     "finetune": lambda rows, path: module("finetune.report").plot(rows, path),
     "grids_digits": lambda rows, path: module("grids.report")._plot_digits(rows["digits"], path),
     "grids_angles": lambda rows, path: module("grids.report")._plot_angles(rows["angles"], path),
