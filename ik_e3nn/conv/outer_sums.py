@@ -9,8 +9,8 @@ which is linear in each of its four tensors; i(e) and j(e) are the receiver and 
 operators are closed under differentiation, of any order; a third computes the second derivative at once.
 
 On a CPU they are C++ (``outer_sums.cpp``), which is compiled at the first use and needs a tenth of the time of tensor
-operations: these would write all products of every edge to memory. Without a compiler, on other devices, and for graphs
-that torch compiles as a whole, they are tensor operations.
+operations: these would write all products of every edge to memory. Without a compiler, on other devices, and in the
+packages for LAMMPS, they are tensor operations.
 """
 
 import ctypes

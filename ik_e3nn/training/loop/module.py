@@ -126,7 +126,7 @@ class TrainingModule(LightningModule):
         """Compile, start the clock, and continue the random numbers of the run before a restart."""
         if self._compiles():
             start = time.monotonic()
-            _log.info("compiling the training step; this takes about a minute")
+            _log.info("compiling the training step; this takes a minute or two")
             compile_for_training(cast(InteratomicPotential, self.model))
             with contextlib.suppress(OSError, RuntimeError):  # no code for validation is no fault
                 load_compiled(cast(InteratomicPotential, self.best_model))
