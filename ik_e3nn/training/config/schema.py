@@ -221,9 +221,9 @@ class RunConfig:
         seed: Seed of the weights, the split and the order of batches.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         dtype: Precision of weights and activations.
-        compile: Compile the training step of a potential first. This takes a minute or two (ten seconds if done before),
-            and each step then takes two thirds to three quarters of the time; ``auto`` does so on a CPU if the run is
-            long enough to save more than that.
+        compile: Compile the training step of a potential first. This takes a minute or two (ten seconds if done
+            before), and each step then takes two thirds to three quarters of the time; ``auto`` does so on a CPU if the
+            run is long enough to save more than that.
         num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
         num_threads: CPU threads per process; null means one for about every 500 edges of a step, at most torch's
             default.
